@@ -52,7 +52,7 @@ type Progress interface {
 	Transfer(s *dockerfile.Step, id string, current, total int64)
 }
 
-// Options is what a Builder needs. All but Jobs, Epoch and Secrets must be set.
+// Options is what a Builder needs. All but Epoch, Clamp and Secrets must be set.
 type Options struct {
 	Store    *snapshot.Store
 	Records  *Records
@@ -67,7 +67,8 @@ type Options struct {
 	// no blobs, for builds whose result goes nowhere.
 	Compression snapshot.Compression
 	Epoch       *time.Time // SOURCE_DATE_EPOCH: the latest time a file made by COPY and WORKDIR itself gets
-	Jobs        int        // steps at a time; 0: one per processor, at least 4
+	Jobs        int        // steps at a time, at least one
+	Clamp       *time.Time // rewrite-timestamp: no file of a layer made here is younger in the images
 }
 
 // Image is the result for one platform: layers, bottom first, and the configuration.
@@ -124,7 +125,7 @@ func (b *Builder) Build(ctx context.Context, plan *dockerfile.Plan) ([]Image, er
 	if err := run.all(ctx); err != nil {
 		return nil, err
 	}
-	return run.images()
+	return run.images(ctx)
 }
 
 // execution is one plan on its way.
@@ -234,13 +235,13 @@ func (r *execution) prepare(ctx context.Context, s *dockerfile.Step) (work, erro
 }
 
 // lookup finds a record whose layers can all be had.
-func (r *execution) lookup(k Key) (Record, bool) {
-	rec, ok := r.Records.Get(k)
+func (b *Builder) lookup(k Key) (Record, bool) {
+	rec, ok := b.Records.Get(k)
 	if !ok || len(rec.Layers) == 0 {
 		return Record{}, false
 	}
 	for _, l := range rec.Layers {
-		if !r.Store.Has(l) {
+		if !b.Store.Has(l) {
 			return Record{}, false
 		}
 	}
@@ -290,37 +291,57 @@ func (b *Builder) view(ctx context.Context, layers []snapshot.Layer) (Files, err
 	return viewFiles{v}, nil
 }
 
-func (r *execution) images() ([]Image, error) {
+func (r *execution) images(ctx context.Context) ([]Image, error) {
 	images := make([]Image, len(r.plan.Results))
 	for i := range r.plan.Results {
 		res := &r.plan.Results[i]
-		config, err := res.ImageConfig(func(s *dockerfile.Step) dockerfile.Made {
+		images[i] = Image{Platform: res.Platform}
+		made := map[*dockerfile.Step]dockerfile.Made{}
+		for _, s := range res.Chain() {
 			st := r.states[s.ID]
-			made := dockerfile.Made{Created: st.created}
-			for _, l := range st.own {
-				made.DiffIDs = append(made.DiffIDs, l.DiffID)
+			own, err := r.published(ctx, s, st.own)
+			if err != nil {
+				return nil, err
 			}
-			return made
-		})
+			if isImage(s) {
+				images[i].Base += len(own)
+			}
+			m := dockerfile.Made{Created: st.created}
+			for _, l := range own {
+				m.DiffIDs = append(m.DiffIDs, l.DiffID)
+			}
+			made[s] = m
+			images[i].Layers = append(images[i].Layers, own...)
+		}
+		config, err := res.ImageConfig(func(s *dockerfile.Step) dockerfile.Made { return made[s] })
 		if err != nil {
 			return nil, err
 		}
-		images[i] = Image{Platform: res.Platform, Config: config}
-		if res.Step != nil {
-			images[i].Layers = r.states[res.Step.ID].layers
-			if first := res.Chain()[0]; isImage(first) {
-				images[i].Base = len(r.states[first.ID].layers)
-			}
-		}
+		images[i].Config = config
 	}
 	return images, nil
 }
 
-// tempDir is where temporary files go: beside the layers, so that a small /tmp does
-// not matter.
-func (b *Builder) tempDir() string { return filepath.Join(b.State, "tmp") }
+// published returns a step's layers as they go into an image.
+func (r *execution) published(ctx context.Context, s *dockerfile.Step, own []snapshot.Layer) ([]snapshot.Layer, error) {
+	if r.Clamp == nil || isImage(s) {
+		return own, nil
+	}
+	clamped := make([]snapshot.Layer, len(own))
+	for i, l := range own {
+		var err error
+		if clamped[i], err = r.clamp(ctx, l, *r.Clamp); err != nil {
+			return nil, err
+		}
+	}
+	return clamped, nil
+}
 
 func isImage(s *dockerfile.Step) bool {
 	_, ok := s.Op.(*dockerfile.Image)
 	return ok
 }
+
+// tempDir is where temporary files go: beside the layers, so that a small /tmp does
+// not matter.
+func (b *Builder) tempDir() string { return filepath.Join(b.State, "tmp") }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/urfave/cli/v2"
@@ -176,6 +177,7 @@ func (b *build) build(ctx context.Context) ([]executor.Image, error) {
 		Compression: b.compression(),
 		Epoch:       b.input.epoch,
 		Jobs:        b.running.jobs,
+		Clamp:       b.clamp(),
 	})
 	if err != nil {
 		return nil, err
@@ -252,6 +254,14 @@ func (b *build) prepareRuns(plan *dockerfile.Plan) (stop func(), err error) {
 func (b *build) isEmulated(p ocispec.Platform) bool {
 	kind := b.emulate.Way(p).Kind
 	return kind == emulation.QEMU || kind == emulation.HostHandler
+}
+
+// clamp is the latest time that files of our layers may have, nil for any.
+func (b *build) clamp() *time.Time {
+	if !b.result.clamp {
+		return nil
+	}
+	return b.input.epoch
 }
 
 // compression is how layers are compressed while they are made: as the first output

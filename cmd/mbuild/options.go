@@ -63,6 +63,7 @@ type resultOptions struct {
 	annotations  []flags.Annotation
 	metadataFile string
 	iidFile      string
+	clamp        bool // rewrite-timestamp: no file of our layers is younger than the epoch
 }
 
 func parseBuild(c *cli.Context) (*buildOptions, error) {
@@ -236,6 +237,32 @@ func (o *buildOptions) parseResult(c *cli.Context) (err error) {
 			return err
 		}
 	}
+	return o.checkTimes()
+}
+
+// checkTimes refuses outputs that contradict each other about times: layers are made
+// once for all of them.
+func (o *buildOptions) checkTimes() error {
+	var first *flags.Output
+	for i := range o.result.outputs {
+		out := &o.result.outputs[i]
+		if out.Image.Epoch.Given || out.Files.Epoch.Given {
+			return usagef("-o source-date-epoch=… is not supported yet: set SOURCE_DATE_EPOCH in the environment")
+		}
+		if !isImage(*out) {
+			continue
+		}
+		if first == nil {
+			first = out
+		}
+		if out.Image.RewriteTimestamp != first.Image.RewriteTimestamp {
+			return usagef("-o rewrite-timestamp: all outputs of one build need the same value")
+		}
+	}
+	if first != nil && first.Image.RewriteTimestamp && o.input.epoch == nil {
+		return usagef("-o rewrite-timestamp=true needs a date: set SOURCE_DATE_EPOCH in the environment, such as to $(git log -1 --format=%%ct)")
+	}
+	o.result.clamp = first != nil && first.Image.RewriteTimestamp
 	return nil
 }
 
@@ -261,8 +288,6 @@ func (r *resultOptions) complete(o *flags.Output) error {
 		return usagef("-o type=image keeps images in a daemon, and there is none here: add push=true, or use type=oci,dest=image.tar")
 	case o.Type == flags.OutputDocker && o.Dest == "":
 		return usagef("-o type=docker loads into a daemon, and there is none here: add dest=image.tar")
-	case o.Image.RewriteTimestamp:
-		return usagef("-o rewrite-timestamp=true is not supported yet")
 	case o.Dest == flags.Stdout && isTerminal(os.Stdout):
 		return usagef("-o dest=-: standard output is a terminal; redirect it to a file")
 	}

@@ -198,7 +198,7 @@ func entryAt(dir *os.File, name string) (snapshot.Entry, error) {
 		if st.Mode&unix.S_IFMT == unix.S_IFBLK {
 			e.Type = snapshot.Block
 		}
-		e.DevMajor, e.DevMinor = int64(unix.Major(st.Rdev)), int64(unix.Minor(st.Rdev))
+		e.DevMajor, e.DevMinor = int64(unix.Major(uint64(st.Rdev))), int64(unix.Minor(uint64(st.Rdev)))
 	default:
 		return snapshot.Entry{}, &fs.PathError{Op: "stat", Path: name, Err: errSocket}
 	}
