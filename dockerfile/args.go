@@ -70,6 +70,7 @@ func (t *target) platformArgs(stages []instructions.Stage) *env {
 // setGlobals works out the ARGs in front of the first FROM.
 func (t *target) setGlobals(stages []instructions.Stage, globals []instructions.ArgCommand) error {
 	t.lintDefaultArgs(stages, globals)
+	t.defined = map[string]globalArg{}
 	var err error
 	t.globals, err = t.globalArgs(t.platformArgs(stages), globals, t.opts.BuildArgs)
 	return err
@@ -80,18 +81,22 @@ func (t *target) globalArgs(vars *env, globals []instructions.ArgCommand, given 
 	for i := range globals {
 		for _, kv := range globals[i].Args {
 			t.global[kv.Key] = true
+			at := globals[i].Location()
 			if v, ok := given[kv.Key]; ok {
 				vars.set(kv.Key, v)
+				t.define(kv, v, nil, at)
 				continue
 			}
 			if kv.Value == nil {
+				t.define(kv, "", nil, at)
 				continue
 			}
 			res, err := t.expand.word(t.expand.lex, *kv.Value, vars)
 			if err != nil {
-				return nil, t.file.fail(globals[i].Location(), err)
+				return nil, t.file.fail(at, err)
 			}
 			vars.set(kv.Key, res.Result)
+			t.define(kv, res.Result, res.Matched, at)
 		}
 	}
 	return vars, nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"path"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -27,63 +26,27 @@ func (w *walk) copyCommand(ctx context.Context, c *instructions.CopyCommand) err
 	op := &Copy{Owner: c.Chown, Mode: c.Chmod, Link: c.Link, Parents: c.Parents, Exclude: c.ExcludePatterns}
 	for _, src := range c.SourcePaths {
 		if kind := remoteKind(src); kind != "" {
-			return w.file.failf(c.Location(), "ADD is for that", "source %q can't be a %s for COPY", src, kind)
+			return w.file.failf(c.Location(), "ADD is for that", "source %q can't be a %s for COPY", redact(src), kind)
 		}
 	}
-	return w.copyFiles(op, from, c.SourcesAndDest, c, c.String())
+	if len(c.SourcePaths) > 0 {
+		from.Paths = c.SourcePaths
+		op.Sources = []Source{from}
+	}
+	return w.copyFiles(op, c.SourcesAndDest, c, c.String())
 }
 
 func (w *walk) addCommand(c *instructions.AddCommand) error {
 	op := &Copy{Add: true, Owner: c.Chown, Mode: c.Chmod, Link: c.Link, Exclude: c.ExcludePatterns, Unpack: c.Unpack}
-	for _, src := range c.SourcePaths {
-		if err := w.refuseRemote(c, src); err != nil {
-			return err
-		}
+	var err error
+	if op.Sources, err = w.addSources(c); err != nil {
+		return err
 	}
-	if c.Checksum != "" {
-		return w.file.failf(c.Location(), "", "--checksum needs an HTTP(S) or git source, local files have none to be checked against")
-	}
-	if c.KeepGitDir != nil && *c.KeepGitDir {
-		return w.file.failf(c.Location(), "", "--keep-git-dir needs a git source")
-	}
-	return w.copyFiles(op, Source{Local: &Local{}}, c.SourcesAndDest, c, c.String())
-}
-
-// refuseRemote refuses sources that would have to be fetched.
-func (w *walk) refuseRemote(c *instructions.AddCommand, src string) error {
-	switch remoteKind(src) {
-	case "git repository":
-		return w.file.failf(c.Location(), "clone it into the build context, or with RUN git clone in a stage of its own", "ADD of the git repository %q is not supported", src)
-	case "URL":
-		hint := "download it into the build context, or with RUN in a stage of its own"
-		if c.Checksum != "" {
-			hint += ", and check " + c.Checksum + " there"
-		}
-		return w.file.failf(c.Location(), hint, "ADD of the URL %q is not supported", src)
-	}
-	return nil
-}
-
-var (
-	scpSource  = regexp.MustCompile(`^[a-zA-Z0-9_-]+@[a-zA-Z0-9.-]+:`)
-	gitURL     = regexp.MustCompile(`^(?i:git|ssh)://`)
-	webURL     = regexp.MustCompile(`^https?://`)
-	gitOverWeb = regexp.MustCompile(`^https?://[^/?#]*/[^?#]*\.git/?(?:[?#]|$)`)
-)
-
-// remoteKind says what a source is that is not a local path, "" for local paths.
-func remoteKind(src string) string {
-	switch {
-	case gitOverWeb.MatchString(src), gitURL.MatchString(src), scpSource.MatchString(src):
-		return "git repository"
-	case webURL.MatchString(src):
-		return "URL"
-	}
-	return ""
+	return w.copyFiles(op, c.SourcesAndDest, c, c.String())
 }
 
 // copyFiles is what COPY and ADD have in common.
-func (w *walk) copyFiles(op *Copy, from Source, sd instructions.SourcesAndDest, c instructions.Command, text string) error {
+func (w *walk) copyFiles(op *Copy, sd instructions.SourcesAndDest, c instructions.Command, text string) error {
 	if err := checkMode(op.Mode); err != nil {
 		return w.file.failf(c.Location(), "", "%v", err)
 	}
@@ -101,13 +64,14 @@ func (w *walk) copyFiles(op *Copy, from Source, sd instructions.SourcesAndDest, 
 	if op.Mode != "" {
 		by += " --chmod=" + op.Mode
 	}
-	if len(sd.SourcePaths) > 0 {
-		from.Paths = sd.SourcePaths
-		op.Sources = append(op.Sources, from)
-	}
 	for _, src := range sd.SourcePaths {
-		by += " " + src
-		if from.Local != nil && from.Local.Name == "" {
+		by += " " + redact(src)
+	}
+	for _, from := range op.Sources {
+		if from.Local == nil || from.Local.Name != "" {
+			continue
+		}
+		for _, src := range from.Paths {
 			w.lintIgnored(c, src)
 		}
 	}
@@ -118,7 +82,7 @@ func (w *walk) copyFiles(op *Copy, from Source, sd instructions.SourcesAndDest, 
 		by += " <<" + doc.Path
 		op.Sources = append(op.Sources, Source{Inline: &Inline{Name: doc.Path, Data: []byte(doc.Data), Mode: 0o644}})
 	}
-	w.add(op, nil, w.display(text, w.env, false), c.Location())
+	w.add(op, nil, redact(w.display(text, w.env, false)), c.Location())
 	w.image.commit(by+" "+sd.DestPath+" # buildkit", w.step)
 	return nil
 }

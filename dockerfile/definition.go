@@ -71,6 +71,11 @@ func (e *encoder) source(s Source) {
 	case s.Inline != nil:
 		e.text("inline")
 		e.inline(s.Inline)
+	case s.HTTP != nil:
+		e.text("http")
+		e.text(s.HTTP.Name)
+	case s.Git != nil:
+		e.text("git")
 	case s.Scratch:
 		e.text("scratch")
 	default:

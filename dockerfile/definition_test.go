@@ -23,6 +23,10 @@ var notDefined = map[string]string{
 	"Source.Step":  "content, which the executor adds; that it is a step counts",
 	"Source.Local": "content, which the executor adds; that it is a context counts",
 	"Local.Name":   "content, which the executor adds",
+	"Source.Git":   "content, which the executor adds; that it is a repository counts",
+
+	"HTTP.URL":      "content, which the executor adds",
+	"HTTP.Checksum": "of the content, which the executor adds",
 }
 
 // variants gives for a value a number of different values of the type.

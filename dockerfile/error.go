@@ -3,6 +3,7 @@ package dockerfile
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/command"
@@ -13,7 +14,7 @@ import (
 type Location struct {
 	File       string   // name for messages
 	Start, End int      // 1-based, inclusive; 0: the file as a whole
-	Lines      []string // source text of the lines
+	Lines      []string // source text of the lines, without the passwords of URLs
 }
 
 // String is "Dockerfile:7", or the name alone for the file as a whole.
@@ -51,9 +52,10 @@ func (e *Error) Unwrap() error { return e.Err }
 // Warning is a finding of the build checks.
 type Warning struct {
 	Location
-	Rule    string // name of the rule, such as StageNameCasing
-	Message string
-	URL     string // page about the rule, may be empty
+	Rule        string // name of the rule, such as StageNameCasing
+	Description string // what the rule is about
+	Message     string // what was found
+	URL         string // page about the rule, may be empty
 }
 
 // location finds the source lines of ranges.
@@ -75,6 +77,12 @@ func (f *File) lineRange(start, end int) Location {
 	}
 	l.Start, l.End = start, min(max(start, end), len(f.lines))
 	l.Lines = f.lines[l.Start-1 : l.End]
+	if slices.ContainsFunc(l.Lines, userInfo.MatchString) {
+		l.Lines = slices.Clone(l.Lines)
+		for i := range l.Lines {
+			l.Lines[i] = redact(l.Lines[i])
+		}
+	}
 	return l
 }
 

@@ -2,6 +2,7 @@ package dockerfile
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/containerd/platforms"
@@ -89,7 +90,7 @@ func (t *target) lintUndefinedInFrom(unmatched map[string]struct{}, at []parser.
 		if t.global[k] {
 			continue
 		}
-		match, _ := suggest.Search(k, t.globals.Keys(), true)
+		match, _ := suggest.Search(k, slices.Concat(t.globals.Keys(), sortedKeys(t.global)), true)
 		t.lint.Run(&linter.RuleUndefinedArgInFrom, at, linter.RuleUndefinedArgInFrom.Format(k, match))
 	}
 }
@@ -120,10 +121,15 @@ func (t *target) lintBasePlatform(b base, is ocispec.Platform) {
 	t.lint.Run(&linter.RuleInvalidBaseImagePlatform, b.loc, linter.RuleInvalidBaseImagePlatform.Format(b.name, want, got))
 }
 
-// lintUndefined reports variables that nothing sets. An ARG without a value counts as set.
+// lintUndefined reports variables that nothing sets. An ARG without a value counts as set; what an unknown base
+// sets cannot be told.
 func (w *walk) lintUndefined(at []parser.Range, unmatched map[string]struct{}) {
 	for _, k := range sortedKeys(unmatched) {
 		if internalArg(k) || w.hasArg(k) {
+			continue
+		}
+		if w.open {
+			w.doubtful = true
 			continue
 		}
 		match, _ := suggest.Search(k, w.env.Keys(), true)
@@ -140,6 +146,13 @@ func (w *walk) hasArg(key string) bool {
 	return false
 }
 
+func (w *walk) lintEnv(c *instructions.EnvCommand) {
+	for _, kv := range c.Env {
+		w.lintKeyValue(c, kv)
+		w.lintSecretName("ENV", kv.Key, c.Location())
+	}
+}
+
 func (w *walk) lintKeyValue(c instructions.Command, kv instructions.KeyValuePair) {
 	if kv.NoDelim {
 		w.lint.Run(&linter.RuleLegacyKeyValueFormat, c.Location(), linter.RuleLegacyKeyValueFormat.Format(c.Name()))
@@ -147,7 +160,7 @@ func (w *walk) lintKeyValue(c instructions.Command, kv instructions.KeyValuePair
 }
 
 func (w *walk) lintShellForm(c instructions.Command) {
-	if len(w.image.config.Shell) == 0 {
+	if len(w.image.config.Shell) == 0 && !w.open {
 		w.lint.Run(&linter.RuleJSONArgsRecommended, c.Location(), linter.RuleJSONArgsRecommended.Format(c.Name()))
 	}
 }

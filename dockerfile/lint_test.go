@@ -32,6 +32,7 @@ func TestWarnings(t *testing.T) {
 		{name: "skipped rules", src: "# check=skip=MaintainerDeprecated\nFROM scratch\nMAINTAINER x\nWORKDIR y\n", want: "4 WorkdirRelativePath"},
 		{name: "all skipped", src: "# check=skip=all;error=true\nFROM scratch\nMAINTAINER x\n"},
 		{name: "skipped by build argument", src: "FROM scratch\nMAINTAINER x\n", with: with(arg("BUILDKIT_DOCKERFILE_CHECK", "skip=all"))},
+		{name: "a build argument that nothing declares is no matter of rules", src: "# check=skip=all\nFROM scratch\n", with: with(arg("STRANGER", "1")), want: "0 UnusedBuildArg"},
 		{name: "build arguments that nothing declares", src: "ARG G\nFROM scratch AS a\nARG A\nONBUILD ARG O\nFROM scratch\n",
 			with: with(arg("G", "1", "A", "1", "O", "1", "http_proxy", "p", "TARGETARCH", "x", "BUILDKIT_X", "1", "SOURCE_DATE_EPOCH", "0", "STRANGER", "1")), want: "0 UnusedBuildArg"},
 	} {

@@ -10,13 +10,12 @@ import (
 )
 
 func (w *walk) envCommand(c *instructions.EnvCommand) error {
+	w.lintEnv(c)
 	by := "ENV"
 	for _, kv := range c.Env {
 		if kv.Key == "" || strings.Contains(kv.Key, "=") {
 			return w.file.failf(c.Location(), "", "ENV: %q cannot be the name of a variable", kv.Key)
 		}
-		w.lintKeyValue(c, kv)
-		w.lintSecretName("ENV", kv.Key, c.Location())
 		by += " " + kv.String()
 		w.env.set(kv.Key, kv.Value)
 		w.image.setEnv(kv.Key, kv.Value)
@@ -31,6 +30,7 @@ func (w *walk) argCommand(c *instructions.ArgCommand) error {
 	for _, kv := range c.Args {
 		w.lintSecretName("ARG", kv.Key, c.Location())
 		given, ok := w.opts.BuildArgs[kv.Key]
+		inherits := kv.Value == nil && w.global[kv.Key]
 		switch {
 		case ok:
 			kv.Value = &given
@@ -43,9 +43,10 @@ func (w *walk) argCommand(c *instructions.ArgCommand) error {
 			kv.Value = &res.Result
 		default:
 			if v, ok := w.globals.Get(kv.Key); ok {
-				kv.Value = &v
+				kv.Value, inherits = &v, true
 			}
 		}
+		w.noteArgUse(c, kv, inherits)
 		by += " " + kv.Key
 		if kv.Value != nil {
 			by += "=" + *kv.Value
@@ -146,6 +147,9 @@ func (w *walk) stopSignal(c *instructions.StopSignalCommand) error {
 func (w *walk) expose(c *instructions.ExposeCommand) error {
 	var exposed []string
 	for _, word := range c.Ports {
+		if w.inDoubt(word) {
+			continue
+		}
 		specs, err := w.expand.words(word, w.env)
 		if err != nil {
 			return err

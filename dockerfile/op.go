@@ -54,7 +54,7 @@ type Mount struct {
 
 // Copy puts files of one or more sources into the parent's filesystem.
 type Copy struct {
-	Add     bool     // ADD: archives among local sources are extracted, see Unpack
+	Add     bool     // ADD: archives among the sources are extracted, see Unpack
 	Sources []Source // in order, at least one
 	Dest    string   // absolute; with a trailing slash (or "/.") when the Dockerfile says that it is a directory
 	Owner   string   // --chown; empty: 0:0
@@ -62,15 +62,17 @@ type Copy struct {
 	Link    bool     // --link: independent of what the parent has at Dest
 	Parents bool     // --parents
 	Exclude []string // --exclude patterns
-	Unpack  *bool    // ADD --unpack; nil: local archives are extracted
+	Unpack  *bool    // ADD --unpack; nil: local archives are extracted, those of web servers are not
 }
 
 // Source is where a *Copy or a Mount takes files from. Exactly one of Step, Local,
-// Inline and Scratch is set.
+// Inline, HTTP, Git and Scratch is set; HTTP and Git are for ADD only.
 type Source struct {
 	Step    *Step    // filesystem of that step (a stage or an image)
 	Local   *Local   // a local context
 	Inline  *Inline  // a here-document
+	HTTP    *HTTP    // a file on a web server
+	Git     *Git     // the files of a repository
 	Scratch bool     // an empty filesystem
 	Paths   []string // Copy of Step, Local or Scratch: patterns inside it, one or more, as in the Dockerfile after expansion
 }

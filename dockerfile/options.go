@@ -9,7 +9,6 @@ import (
 
 	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
-	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -98,20 +97,6 @@ func (o *Options) check() error {
 		}
 	}
 	return nil
-}
-
-// lintConfig is how strict the build checks are: the build argument BUILDKIT_DOCKERFILE_CHECK
-// replaces the directive.
-func (o *Options) lintConfig(f *File) (*linter.Config, error) {
-	checks := f.checks
-	if v, ok := o.BuildArgs["BUILDKIT_DOCKERFILE_CHECK"]; ok {
-		checks = v
-	}
-	c, err := linter.ParseLintOptions(checks)
-	if err != nil {
-		return nil, fmt.Errorf("build argument BUILDKIT_DOCKERFILE_CHECK: %v", err)
-	}
-	return c, nil
 }
 
 // contexts are the named contexts under their normalised names.

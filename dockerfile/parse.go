@@ -30,6 +30,7 @@ type File struct {
 	escape   rune
 	warnings []parser.Warning
 	checks   string // value of the check directive
+	local    []localChecks
 }
 
 // Parse reads a Dockerfile. name is for messages. No I/O.
@@ -38,34 +39,45 @@ type File struct {
 // directives and instructions, also those of stages that a build does not use, are well-formed and that there
 // is at least one stage. Every error is an *Error.
 func Parse(name string, src []byte) (*File, error) {
+	f, err := parse(name, src)
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// parse is Parse that returns the file also when there is an error. Its syntax is nil unless all that is wrong
+// is what instructions say.
+func parse(name string, src []byte) (*File, error) {
 	f := &File{Name: name}
 	if len(src) > maxFile {
-		return nil, f.failf(nil, "", "a Dockerfile of %d bytes is too long, the limit is %d", len(src), maxFile)
+		return f, f.failf(nil, "", "a Dockerfile of %d bytes is too long, the limit is %d", len(src), maxFile)
 	}
 	f.lines = splitLines(src)
 	if err := f.checkText(); err != nil {
-		return nil, err
+		return f, err
 	}
 	if err := f.checkDirectives(src); err != nil {
-		return nil, err
+		return f, err
 	}
 	tree, err := parser.Parse(bytes.NewReader(src))
 	if tree == nil && err != nil && !hasInstruction(f.lines) {
-		return nil, f.failf(nil, "", "the Dockerfile is empty: it has no build stage")
+		return f, f.failf(nil, "", "the Dockerfile is empty: it has no build stage")
 	}
 	if err != nil {
-		return nil, f.fail(nil, err)
+		return f, f.fail(nil, err)
 	}
 	if n := len(tree.AST.Children); n > maxInstructions {
-		return nil, f.failf(nil, "", "a Dockerfile of %d instructions is too long, the limit is %d", n, maxInstructions)
+		return f, f.failf(nil, "", "a Dockerfile of %d instructions is too long, the limit is %d", n, maxInstructions)
 	}
 	f.syntax, f.escape, f.warnings = tree.AST, tree.EscapeToken, tree.Warnings
+	f.local = takeLocalChecks(tree.AST.Children)
 	stages, _, err := f.instructions(nil)
 	if err != nil {
-		return nil, err
+		return f, err
 	}
 	if len(stages) == 0 {
-		return nil, f.failf(nil, "begin with FROM", "the Dockerfile has no build stage")
+		return f, f.failf(nil, "begin with FROM", "the Dockerfile has no build stage")
 	}
 	return f, nil
 }

@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"slices"
 	"sort"
-	"strings"
 
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
-	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -20,20 +18,10 @@ import (
 // understood and possible with o, and that no build check fails the build. Errors about the
 // Dockerfile are *Error; when Images fails, its error is the cause.
 func NewPlan(ctx context.Context, f *File, o Options) (*Plan, error) {
-	if err := o.check(); err != nil {
-		return nil, err
-	}
-	p := &planner{file: f, opts: o, known: map[[32]byte]*Step{}, images: map[string]*answer{}, declared: map[string]bool{}, warned: map[finding]bool{}}
-	var err error
-	if p.contexts, err = normaliseContexts(o.Contexts); err != nil {
-		return nil, err
-	}
-	config, err := o.lintConfig(f)
+	p, err := newPlanner(f, o)
 	if err != nil {
 		return nil, err
 	}
-	config.Warn = p.warn
-	p.lint = linter.New(config)
 	results := make([]Result, 0, len(o.Platforms))
 	for _, platform := range o.Platforms {
 		r, err := p.plan(ctx, platform)
@@ -42,12 +30,28 @@ func NewPlan(ctx context.Context, f *File, o Options) (*Plan, error) {
 		}
 		results = append(results, r)
 	}
-	if err := p.lint.Error(); err != nil {
-		return nil, p.checksFailed()
+	if err := p.checksFailed(); err != nil {
+		return nil, err
 	}
 	p.warnUnusedArgs()
-	sort.SliceStable(p.warnings, func(i, j int) bool { return p.warnings[i].Start < p.warnings[j].Start })
+	p.sortWarnings()
 	return &Plan{Steps: p.steps, Results: results, Warnings: p.warnings}, nil
+}
+
+func newPlanner(f *File, o Options) (*planner, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	p := &planner{file: f, opts: o, known: map[[32]byte]*Step{}, images: map[string]*answer{}, declared: map[string]bool{}, warned: map[finding]bool{}}
+	var err error
+	if p.contexts, err = normaliseContexts(o.Contexts); err != nil {
+		return nil, err
+	}
+	if p.checks, err = o.checks(f); err != nil {
+		return nil, err
+	}
+	p.lint = linter.New(&linter.Config{ExperimentalAll: true, Warn: p.warn}) // warn selects
+	return p, nil
 }
 
 // planner makes one plan. What is in it is common to all target platforms.
@@ -56,6 +60,8 @@ type planner struct {
 	opts     Options
 	contexts contexts
 	lint     *linter.Linter
+	checks   checks
+	survey   *survey // nil: a plan is made
 
 	steps    []*Step
 	known    map[[32]byte]*Step // by identity, see intern
@@ -75,19 +81,24 @@ type finding struct {
 type answer struct {
 	base  BaseImage
 	image *image
+	err   error
 }
 
 // ask asks for an image, once per reference and platform.
 func (p *planner) ask(ctx context.Context, ref string, platform ocispec.Platform) (*answer, error) {
 	key := ref + " " + platforms.FormatAll(platform)
 	if a, ok := p.images[key]; ok {
-		return a, nil
+		return a, a.err
+	}
+	if p.survey != nil && p.survey.withoutImages {
+		return nil, errNotAsked
 	}
 	if p.opts.Images == nil {
 		return nil, fmt.Errorf("%s: no images are available to this build", ref)
 	}
 	base, err := p.opts.Images.Image(ctx, ref, platform)
 	if err != nil {
+		p.images[key] = &answer{err: err} // it is not tried again for another stage
 		return nil, err
 	}
 	img, err := baseImage(base.Config)
@@ -119,6 +130,7 @@ func (p *planner) intern(s *Step, target ocispec.Platform) *Step {
 		if src.Local != nil {
 			e.text(src.Local.Name)
 		}
+		e.identify(src)
 	}
 	step(s.Parent)
 	switch op := s.Op.(type) {
@@ -144,36 +156,6 @@ func (p *planner) intern(s *Step, target ocispec.Platform) *Step {
 		x.For = append(x.For, target)
 	}
 	return x
-}
-
-// warn records a finding once, however many platforms it is found for.
-func (p *planner) warn(rule, _, url, msg string, ranges []parser.Range) {
-	loc := p.file.location(ranges)
-	f := finding{rule, msg, loc.Start}
-	if p.warned[f] {
-		return
-	}
-	p.warned[f] = true
-	p.warnings = append(p.warnings, Warning{Location: loc, Rule: rule, Message: msg, URL: url})
-}
-
-// checksFailed is the error of a build whose checks are to be errors.
-func (p *planner) checksFailed() error {
-	first := p.warnings[0]
-	rules := make([]string, 0, len(p.warnings))
-	for _, w := range p.warnings {
-		if w.Start < first.Start {
-			first = w
-		}
-		rules = append(rules, w.Rule)
-	}
-	sort.Strings(rules)
-	rules = slices.Compact(rules)
-	return &Error{
-		Location: first.Location,
-		Message:  "lint violation found for rules: " + strings.Join(rules, ", "),
-		Hint:     first.Rule + ": " + first.Message,
-	}
 }
 
 // warnUnusedArgs tells of build arguments that no ARG in the file declares.

@@ -38,7 +38,7 @@ func parsePorts(spec string) (ports, error) {
 	default:
 		return ports{}, fmt.Errorf("invalid port %q: unknown protocol %q", spec, proto)
 	}
-	p := ports{proto: proto, mapped: n > 1}
+	p := ports{proto: proto, mapped: strings.Join(parts[:n-1], "") != ""}
 	var err error
 	if p.first, p.last, err = portRange(port); err != nil {
 		return ports{}, fmt.Errorf("invalid port %q: %v", spec, err)

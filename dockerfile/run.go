@@ -174,6 +174,7 @@ func (w *walk) mounts(ctx context.Context, c *instructions.RunCommand) ([]Mount,
 		if err != nil {
 			return nil, err
 		}
+		w.noteMount(x, c.Location())
 		out = append(out, x)
 	}
 	return out, nil

@@ -22,6 +22,7 @@ type target struct {
 	names    map[string][]int // stages by lower-case name, in file order
 	globals  *env             // global ARGs and the platform arguments
 	global   map[string]bool  // names of the global ARGs
+	defined  map[string]globalArg
 	expand   *expander
 }
 
@@ -34,6 +35,7 @@ type stage struct {
 	parent   *stage            // base is this earlier stage
 	context  *Context          // a named context takes the place of the whole stage
 	built    *state
+	uses     uses
 }
 
 // label is how messages call a stage.
@@ -52,6 +54,7 @@ type state struct {
 	env        *env // what expansion and RUN see
 	args       []instructions.KeyValuePairOptional
 	workdirSet bool // by the Dockerfile, not by a base image
+	open       bool // the base image is not known, see survey
 }
 
 func (s *state) clone() *state {
@@ -63,20 +66,9 @@ func (s *state) clone() *state {
 
 // plan makes the steps that the target stage needs for one platform.
 func (p *planner) plan(ctx context.Context, platform ocispec.Platform) (Result, error) {
-	t := &target{planner: p, platform: platform, names: map[string][]int{}, global: map[string]bool{}, expand: newExpander(p.file.escape)}
-	stages, globals, err := p.file.instructions(p.lint)
+	t, err := p.newTarget(platform)
 	if err != nil {
 		return Result{}, err
-	}
-	p.lintFile(stages)
-	p.noteArgs(stages, globals)
-	if err := t.setGlobals(stages, globals); err != nil {
-		return Result{}, err
-	}
-	for i := range stages {
-		if err := t.addStage(i, stages[i]); err != nil {
-			return Result{}, err
-		}
 	}
 	goal, err := t.goal()
 	if err != nil {
@@ -93,6 +85,26 @@ func (p *planner) plan(ctx context.Context, platform ocispec.Platform) (Result, 
 	return Result{Platform: platform, Step: built.step, image: img, epoch: p.opts.Epoch}, nil
 }
 
+// newTarget reads the stages for one platform.
+func (p *planner) newTarget(platform ocispec.Platform) (*target, error) {
+	t := &target{planner: p, platform: platform, names: map[string][]int{}, global: map[string]bool{}, expand: newExpander(p.file.escape)}
+	stages, globals, err := p.file.instructions(p.lint)
+	if err != nil {
+		return nil, err
+	}
+	p.lintFile(stages)
+	p.noteArgs(stages, globals)
+	if err := t.setGlobals(stages, globals); err != nil {
+		return nil, err
+	}
+	for i := range stages {
+		if err := t.addStage(i, stages[i]); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
 // addStage expands FROM and finds out what it stands on.
 func (t *target) addStage(index int, def instructions.Stage) error {
 	s := &stage{Stage: def, index: index}
@@ -102,12 +114,13 @@ func (t *target) addStage(index int, def instructions.Stage) error {
 		return fail(err)
 	}
 	t.lintUndefinedInFrom(name.Unmatched, def.Location)
+	s.uses.globals(name.Matched)
 	s.base = name.Result
 	if s.base == "" {
 		return t.file.failf(def.Location, t.suggestArg(name.Unmatched), "base name (%s) should not be blank", def.BaseName)
 	}
 	if def.Platform != "" {
-		if s.platform, err = t.stagePlatform(def); err != nil {
+		if s.platform, err = t.stagePlatform(s, def); err != nil {
 			return fail(err)
 		}
 	}
@@ -128,13 +141,14 @@ func (t *target) addStage(index int, def instructions.Stage) error {
 	return nil
 }
 
-func (t *target) stagePlatform(def instructions.Stage) (*ocispec.Platform, error) {
+func (t *target) stagePlatform(s *stage, def instructions.Stage) (*ocispec.Platform, error) {
 	value, err := t.expand.word(t.expand.lex, def.Platform, t.globals)
 	if err != nil {
 		return nil, err
 	}
 	t.lintUndefinedInFrom(value.Unmatched, def.Location)
 	t.lintPlatform(def, value)
+	s.uses.globals(value.Matched)
 	if value.Result == "" {
 		return nil, t.file.failf(def.Location, t.suggestArg(value.Unmatched), "empty platform value from expression %s", def.Platform)
 	}
@@ -297,15 +311,18 @@ func (t *target) fromContext(ctx context.Context, c Context, b base) (*state, er
 
 func (t *target) fromImage(ctx context.Context, ref string, b base) (*state, error) {
 	a, err := t.ask(ctx, ref, b.platform)
+	if err != nil && t.leaveOpen(ctx, b, err) {
+		return t.openBase(b.platform), nil
+	}
 	if err != nil {
 		loc := t.file.location(b.loc)
 		return nil, &Error{Location: loc, Message: nameInstruction(loc, fmt.Sprintf("%s: %v", b.name, err)), Hint: t.suggestStage(b.name), Err: err}
 	}
-	t.lintBasePlatform(b, a.image.base)
 	st := &state{platform: b.platform, image: a.image.clone(), env: newEnv()}
 	if len(a.image.diffIDs) == 0 {
 		return st, nil
 	}
+	t.lintBasePlatform(b, a.image.base)
 	st.step = t.intern(&Step{
 		Op:       &Image{Ref: a.base.Ref, Name: b.name, Platform: b.platform},
 		Platform: &b.platform,
@@ -348,6 +365,7 @@ func (t *target) stageSource(ctx context.Context, s, other *stage, name string, 
 	if other.index > s.index {
 		return Source{}, t.file.failf(at, "move stage "+other.label()+" up", "stage %q has to be defined before the stage %q that needs its files", name, s.label())
 	}
+	s.uses.stage(other)
 	if other.context != nil && other.context.Local != "" {
 		return Source{Local: &Local{Name: other.context.Local}}, nil
 	}

@@ -24,6 +24,7 @@ type walk struct {
 	position, total int
 	trigger         bool                      // the instruction comes from ONBUILD
 	used            map[string][]parser.Range // where CMD, ENTRYPOINT and HEALTHCHECK were set in this stage
+	doubtful        bool                      // the instruction has a variable that an unknown base may set
 }
 
 // countSteps counts the instructions that make steps.
@@ -70,10 +71,16 @@ func (w *walk) run(ctx context.Context) error {
 // carryOut carries out an instruction, and counts what it leaves in the history as expanded text.
 func (w *walk) carryOut(ctx context.Context, c instructions.Command) error {
 	before := len(w.image.own)
-	if err := w.expandIn(c); err != nil {
-		return err
+	w.doubtful = false
+	err := w.expandIn(c)
+	if err == nil && !w.doubtful {
+		err = w.instruction(ctx, c)
 	}
-	if err := w.instruction(ctx, c); err != nil {
+	if w.doubtful {
+		w.leaveOut(c)
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	for _, e := range w.image.own[before:] {
