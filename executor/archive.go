@@ -23,11 +23,16 @@ import (
 // maxUnpacked bounds what one archive of ADD may expand to.
 const maxUnpacked = 256 << 30
 
-// extract unpacks a local archive of ADD into the destination, which then is a
-// directory. It reports false when the selection is no archive and has to be copied.
+// extract unpacks an archive of ADD into the destination, which then is a directory. It
+// reports false when the selection is no archive, or one of a web server that --unpack
+// does not ask for, and has to be copied.
 func (c *copyPlan) extract(ctx context.Context, d *draft, s selection) (bool, error) {
 	top := s.picks[0].entry
-	if !c.op.Add || c.op.Unpack != nil && !*c.op.Unpack || top.Type != snapshot.Regular {
+	wanted := !s.remote
+	if c.op.Unpack != nil {
+		wanted = *c.op.Unpack
+	}
+	if !c.op.Add || !wanted || top.Type != snapshot.Regular {
 		return false, nil
 	}
 	if ok, err := isArchive(ctx, s.files, top.Path); err != nil || !ok {
@@ -82,7 +87,12 @@ func (x *extraction) run(ctx context.Context, files Files) error {
 		return err
 	}
 	defer f.Close()
-	r, err := decompress(f)
+	return x.read(ctx, f)
+}
+
+// read unpacks the bytes of an archive.
+func (x *extraction) read(ctx context.Context, archive io.Reader) error {
+	r, err := decompress(archive)
 	if err != nil {
 		return err
 	}

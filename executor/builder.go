@@ -52,7 +52,7 @@ type Progress interface {
 	Transfer(s *dockerfile.Step, id string, current, total int64)
 }
 
-// Options is what a Builder needs. All but Epoch, Clamp and Secrets must be set.
+// Options is what a Builder needs. All but Epoch, Clamp, Secrets and Remotes must be set.
 type Options struct {
 	Store    *snapshot.Store
 	Records  *Records
@@ -61,7 +61,8 @@ type Options struct {
 	Sandbox  Sandbox
 	Progress Progress
 	Secrets  Secrets
-	State    string // directory for cache mounts ("mounts") and temporary files ("tmp")
+	Remotes  *Remotes // nil: ADD of a URL or repository fails
+	State    string   // directory for cache mounts ("mounts") and temporary files ("tmp")
 
 	// Compression of the layers that end up in an image; an empty algorithm writes
 	// no blobs, for builds whose result goes nowhere.

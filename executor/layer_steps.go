@@ -44,7 +44,7 @@ func (r *execution) prepareCopy(ctx context.Context, s *dockerfile.Step, op *doc
 	inputs := []digest.Digest{c.owner.digest()}
 	var sources []lookedUp
 	for _, src := range op.Sources {
-		l, err := r.lookSource(ctx, src, op)
+		l, err := r.lookSource(ctx, s, src, op)
 		if err != nil {
 			return work{}, r.sourceError(err, src)
 		}
@@ -70,7 +70,13 @@ func (r *execution) prepareCopy(ctx context.Context, s *dockerfile.Step, op *doc
 }
 
 // lookSource finds what one source of a COPY means.
-func (r *execution) lookSource(ctx context.Context, src dockerfile.Source, op *dockerfile.Copy) (lookedUp, error) {
+func (r *execution) lookSource(ctx context.Context, s *dockerfile.Step, src dockerfile.Source, op *dockerfile.Copy) (lookedUp, error) {
+	switch {
+	case src.HTTP != nil:
+		return r.lookHTTP(ctx, s, src.HTTP)
+	case src.Git != nil:
+		return r.lookGit(ctx, src.Git, op)
+	}
 	find := func(ctx context.Context) ([]selection, error) {
 		files, err := r.files(ctx, src)
 		if err != nil {
@@ -105,6 +111,9 @@ func (r *execution) files(ctx context.Context, src dockerfile.Source) (Files, er
 		return inlineFiles{src.Inline}, nil
 	case src.Local != nil:
 		files, ok := r.Locals[src.Local.Name]
+		if !ok && src.Local.Name == "" {
+			return noFiles{}, nil // a Dockerfile alone
+		}
 		if !ok {
 			return nil, fmt.Errorf("there is no build context %q", src.Local.Name)
 		}

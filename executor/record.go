@@ -14,14 +14,18 @@ import (
 	"mbuild/snapshot"
 )
 
-// Record is what the cache remembers under a key: the layers a step made, or the
-// digest that a costly look at immutable content gave.
+// Record is what the cache remembers under a key: the layers a step made or a
+// server's files became, or the digest that a costly look at immutable content gave.
 type Record struct {
 	Version int              `json:"version"`
 	Layers  []snapshot.Layer `json:"layers,omitempty"`
 	Digest  digest.Digest    `json:"digest,omitempty"`
 	Created time.Time        `json:"created"`
 	Step    string           `json:"step,omitempty"` // for people
+
+	// Of a download, beside its layer and digest: what the server said of the file.
+	ETag     string     `json:"etag,omitempty"`
+	Modified *time.Time `json:"modified,omitempty"`
 }
 
 const recordVersion = 1

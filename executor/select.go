@@ -19,9 +19,10 @@ import (
 // selection is one path that a pattern of COPY or ADD led to, with everything below
 // it that will be copied.
 type selection struct {
-	files Files
-	base  string // the name it keeps when the destination is a directory
-	picks []pick // parents before children; the first is the path itself, "."
+	files  Files
+	base   string // the name it keeps when the destination is a directory
+	picks  []pick // parents before children; the first is the path itself, "."
+	remote bool   // it comes from a web server
 }
 
 // pick is one file of a selection.
