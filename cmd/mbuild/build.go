@@ -34,6 +34,10 @@ func (c *command) build(cc *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if o.call.Method != flags.MethodBuild {
+		request := &call{buildOptions: o, stdout: c.stdout, stderr: c.stderr}
+		return request.run(cc.Context)
+	}
 	root, err := stateDir(o.root)
 	if c.inside != nil {
 		root, err = o.root, nil // checked by the half outside
@@ -62,6 +66,8 @@ type build struct {
 
 	inputs   *inputs
 	store    *snapshot.Store
+	records  *executor.Records
+	remotes  *executor.Remotes
 	images   *images
 	reg      *index.Registry
 	emulate  *emulation.Set
@@ -74,10 +80,6 @@ func (b *build) run(ctx context.Context) (err error) {
 	if err := removeStale(b.result.iidFile); err != nil {
 		return err
 	}
-	if b.inputs, err = openInputs(&b.input); err != nil {
-		return err
-	}
-	defer b.inputs.Close()
 	lock, err := lockState(b.dir, unix.LOCK_SH)
 	if err != nil {
 		return err
@@ -87,6 +89,10 @@ func (b *build) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.store.Close()) }()
+	if b.inputs, err = openInputs(ctx, &b.input, b.remotes); err != nil {
+		return err
+	}
+	defer b.inputs.Close()
 	if err := b.openDisplay(); err != nil {
 		return err
 	}
@@ -115,7 +121,11 @@ func (b *build) openState() (err error) {
 	b.reg = index.NewRegistry(b.registry)
 	b.images = newImages(b.reg)
 	b.emulate = emulation.Find(emulation.Options{Emulators: b.running.emulators, Dir: ownDir()})
-	return nil
+	if b.records, err = executor.OpenRecords(filepath.Join(b.dir, "records")); err != nil {
+		return err
+	}
+	b.remotes, err = executor.NewRemotes(b.store, b.records, b.running.secrets, b.dir)
+	return err
 }
 
 // ownDir is where this binary lies: emulators are looked for beside it.
@@ -161,13 +171,10 @@ func (b *build) build(ctx context.Context) ([]executor.Image, error) {
 		return nil, err
 	}
 	defer stop()
-	records, err := executor.OpenRecords(filepath.Join(b.dir, "records"))
-	if err != nil {
-		return nil, err
-	}
 	b.executor, err = executor.New(executor.Options{
 		Store:       b.store,
-		Records:     records,
+		Records:     b.records,
+		Remotes:     b.remotes,
 		Images:      b.images,
 		Locals:      b.inputs.locals,
 		Sandbox:     &isolation{say: b.say},

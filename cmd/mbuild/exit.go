@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -14,6 +15,7 @@ import (
 	"mbuild/executor"
 	"mbuild/executor/sandbox"
 	"mbuild/executor/source"
+	"mbuild/snapshot"
 )
 
 // The exit codes, documented in the README.
@@ -56,6 +58,10 @@ func report(w io.Writer, err error) int {
 	if err == nil {
 		return 0
 	}
+	var said statusError
+	if errors.As(err, &said) {
+		return said.code
+	}
 	p := explain(err)
 	fmt.Fprintf(w, "mbuild: %s\n%s", printable(p.message), printable(p.excerpt))
 	for _, h := range p.hints {
@@ -71,11 +77,10 @@ func explain(err error) problem {
 	}
 	p := problem{message: err.Error(), code: exitBuild}
 	var (
-		step   *executor.StepError
-		file   *dockerfile.Error
-		usage  usageError
-		flag   *flags.Error
-		cannot *cannotError
+		step  *executor.StepError
+		file  *dockerfile.Error
+		usage usageError
+		flag  *flags.Error
 	)
 	switch {
 	case errors.As(err, &step):
@@ -83,17 +88,10 @@ func explain(err error) problem {
 		p.excerpt = step.Step.Loc.Excerpt()
 	case errors.As(err, &file):
 		p.message, p.excerpt = file.Error(), file.Excerpt()
-		if file.Hint != "" {
-			p.hints = append(p.hints, file.Hint)
-		}
+		p.hint(file.Hint)
 	case errors.As(err, &usage), errors.As(err, &flag):
 		p.code = exitUsage
-		p.hints = append(p.hints, "mbuild --help")
-	case errors.As(err, &cannot):
-		p.code = cannot.code
-		if cannot.hint != "" {
-			p.hints = append(p.hints, cannot.hint)
-		}
+		p.hint("mbuild --help")
 	}
 	p.addCause(err)
 	return p
@@ -110,15 +108,52 @@ func (p *problem) addCause(err error) {
 		p.code = exitRun
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EFBIG):
 		p.code = exitState
-		p.hints = append(p.hints, "free some space (`mbuild prune`), or use another disk: `--root DIR`")
+		p.hint("free some space (`mbuild prune`), or use another disk: `--root DIR`")
 	case errors.Is(err, syscall.EROFS):
 		p.code = exitState
-		p.hints = append(p.hints, "give mbuild a directory that can be written: `--root DIR` or MBUILD_ROOT=DIR")
+		p.hint("give mbuild a directory that can be written: `--root DIR` or MBUILD_ROOT=DIR")
 	}
 	if errors.As(err, &excluded) {
-		p.hints = append(p.hints, fmt.Sprintf("%s excludes it", excluded.Rule))
+		p.hint(excluded.Rule + " excludes it")
 	}
+	p.addLack(err)
 	p.addRegistryCause(err)
+	p.addRemoteCause(err)
+}
+
+// addLack explains what this machine or user lacks.
+func (p *problem) addLack(err error) {
+	var (
+		cannot *cannotError
+		ids    *snapshot.IDError
+		mount  *snapshot.MountError
+		setup  *sandbox.SetupError
+	)
+	switch {
+	case errors.As(err, &cannot):
+		p.code = cannot.code
+		p.hint(cannot.hint)
+	case errors.As(err, &ids):
+		p.code = exitCannot
+		p.hint(ids.Hint())
+	case errors.As(err, &mount):
+		p.code = exitCannot
+		p.hint(mount.Hint)
+	case errors.As(err, &setup) && refusedByKernel(err):
+		p.code = exitCannot
+		p.hint("`mbuild doctor` shows what works here")
+	}
+}
+
+// refusedByKernel tells what the kernel does not let us do from what it cannot find.
+func refusedByKernel(err error) bool {
+	return errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSYS) || errors.Is(err, syscall.EINVAL)
+}
+
+func (p *problem) hint(text string) {
+	if text != "" && !slices.Contains(p.hints, text) {
+		p.hints = append(p.hints, text)
+	}
 }
 
 // stepMessage says what happened to a step.

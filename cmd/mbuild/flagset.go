@@ -72,6 +72,10 @@ func buildFlags() []cli.Flag {
 		list("registry-mirror", "`HOST=URL`where to pull from in place of HOST"),
 		list("insecure-registry", "`HOST`registry that may speak plain HTTP or have any certificate"),
 		list("registry-certificate", "`HOST=FILE`certificate authorities to trust"),
+		// Instead of building.
+		yes("check", "apply the build checks and build nothing (--call=check)"),
+		text("call", "`METHOD`build, or without building: check, outline, targets[,format=json]"),
+		&cli.StringFlag{Name: "print", Hidden: true}, // the older name of --call
 		// Display.
 		&cli.StringFlag{Name: "progress", Usage: "`MODE`auto, plain, tty, quiet, none or rawjson", EnvVars: []string{"BUILDKIT_PROGRESS"}},
 		yes("quiet", "print the image id only", "q"),

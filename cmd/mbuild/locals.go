@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -20,11 +21,19 @@ const maxDockerfile = 16 << 20
 
 // inputs are the opened contexts of a build and its Dockerfile. Close releases them.
 type inputs struct {
-	file   *dockerfile.File
-	ignore *dockerfile.Ignore
-	locals map[string]executor.Files
-	named  map[string]dockerfile.Context
-	opened []io.Closer
+	file    *dockerfile.File
+	ignore  *dockerfile.Ignore
+	locals  map[string]executor.Files
+	named   map[string]dockerfile.Context
+	opened  []io.Closer
+	remotes *executor.Remotes // nil: nothing can be fetched
+	main    executor.Files    // a main context that is no directory; nil: a directory, or empty
+}
+
+// newInputs prepares to open what a command line names. Without remotes, contexts
+// that are not on this machine are refused.
+func newInputs(remotes *executor.Remotes) *inputs {
+	return &inputs{locals: map[string]executor.Files{}, named: map[string]dockerfile.Context{}, remotes: remotes}
 }
 
 func (in *inputs) Close() error {
@@ -35,31 +44,36 @@ func (in *inputs) Close() error {
 	return err
 }
 
-// openInputs reads the Dockerfile and opens the contexts. Nothing of a context is read
-// before a step needs it.
-func openInputs(o *inputOptions) (_ *inputs, err error) {
-	in := &inputs{locals: map[string]executor.Files{}, named: map[string]dockerfile.Context{}}
+// openInputs reads the Dockerfile and opens the contexts. Nothing of a directory is read
+// before a step needs it; what is elsewhere is fetched now.
+func openInputs(ctx context.Context, o *inputOptions, remotes *executor.Remotes) (_ *inputs, err error) {
+	in := newInputs(remotes)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, in.Close())
 		}
 	}()
-	name, text, err := readDockerfile(o)
+	name, text, err := in.readDockerfile(ctx, o)
 	if err != nil {
 		return nil, err
 	}
 	if in.file, err = dockerfile.Parse(displayName(name), text); err != nil {
 		return nil, err
 	}
+	return in, in.openContexts(ctx, o, name)
+}
+
+// openContexts opens the contexts of the Dockerfile of that name.
+func (in *inputs) openContexts(ctx context.Context, o *inputOptions, name string) error {
 	if err := in.openMain(o, name); err != nil {
-		return nil, err
+		return err
 	}
 	for name, c := range o.contexts {
-		if err := in.openNamed(name, c); err != nil {
-			return nil, err
+		if err := in.openNamed(ctx, o, name, c); err != nil {
+			return err
 		}
 	}
-	return in, nil
+	return nil
 }
 
 const (
@@ -69,26 +83,37 @@ const (
 	ignoreFile         = ".dockerignore"
 )
 
-// readDockerfile finds the Dockerfile: as -f says, relative to where the user is, or
-// in the context.
-func readDockerfile(o *inputOptions) (name string, text []byte, err error) {
-	if kind := o.context.Kind; kind != flags.ContextLocal && kind != flags.ContextStdin {
-		return "", nil, usagef("the build context %s: remote contexts are not supported yet; fetch it and give its directory", o.context.Value)
+// readDockerfile finds the Dockerfile: as -f says, relative to where the user is or, when the
+// context is elsewhere, inside it; or in the context. A context that is elsewhere is open then.
+func (in *inputs) readDockerfile(ctx context.Context, o *inputOptions) (name string, text []byte, err error) {
+	if o.context.Kind != flags.ContextLocal {
+		if text, name, err = in.openElsewhere(ctx, o); err != nil || text != nil {
+			return name, text, err
+		}
 	}
 	switch {
-	case o.context.Kind == flags.ContextStdin && o.file != "":
-		return "", nil, usagef("-f with \"-\" as context: an archive on standard input is not supported yet; unpack it and give its directory")
-	case o.context.Kind == flags.ContextStdin, o.file == stdin:
+	case o.file == stdin:
 		text, err = readLimited(os.Stdin, "standard input")
 		if err == nil && looksBinary(text) {
-			err = usagef("standard input is an archive: that is not supported yet; unpack it and give its directory")
+			err = usagef("-f -: standard input is no Dockerfile; an archive of the build context is given as \"-\" in place of PATH")
 		}
 		return stdin, text, err
-	case strings.HasPrefix(o.file, "http://"), strings.HasPrefix(o.file, "https://"):
-		return "", nil, usagef("-f %s: a Dockerfile from a URL is not supported yet; pipe it in: curl URL | mbuild -f - PATH", o.file)
+	case isURL(o.file):
+		body, err := in.fetch(ctx, o.file)
+		if err != nil {
+			return "", nil, err
+		}
+		defer body.Close()
+		text, err = readLimited(body, source.Redact(o.file))
+		return source.Redact(o.file), text, err
+	case in.main != nil:
+		return in.dockerfileInside(ctx, o)
+	}
+	if scheme, _, ok := strings.Cut(o.context.Value, "://"); ok {
+		return "", nil, usagef("the build context %s: contexts by %s:// are not supported; fetch it and give its directory", source.Redact(o.context.Value), scheme)
 	}
 	if info, err := os.Stat(o.context.Value); err != nil || !info.IsDir() {
-		return "", nil, noDirectory("the build context", o.context.Value, err)
+		return "", nil, noContext(o.context.Value, err)
 	}
 	if o.file != "" {
 		text, err = readFile(o.file)
@@ -105,6 +130,17 @@ func readDockerfile(o *inputOptions) (name string, text []byte, err error) {
 	return name, text, err
 }
 
+// noContext is a main context that cannot be opened. An archive goes through standard input.
+func noContext(name string, err error) error {
+	if err == nil {
+		return &cannotError{
+			what: fmt.Sprintf("the build context %s: not a directory", name), code: exitBuild,
+			hint: fmt.Sprintf("if it is a tar archive: mbuild - < %s", name),
+		}
+	}
+	return noDirectory("the build context", name, err)
+}
+
 func noDirectory(what, name string, err error) error {
 	if err == nil {
 		err = errors.New("not a directory")
@@ -113,7 +149,7 @@ func noDirectory(what, name string, err error) error {
 	if errors.As(err, &path) {
 		err = path.Err
 	}
-	return usagef("%s %s: %w", what, name, err)
+	return fmt.Errorf("%s %s: %w", what, name, err)
 }
 
 func readFile(name string) ([]byte, error) {
@@ -149,11 +185,15 @@ func displayName(name string) string {
 }
 
 func (in *inputs) openMain(o *inputOptions, dockerfileName string) (err error) {
+	if in.main != nil {
+		in.locals[""] = in.main // whole: ignore files are for what lies around
+		return nil
+	}
 	if o.context.Kind != flags.ContextLocal {
 		return nil // an empty context
 	}
 	candidates := []string{filepath.Join(o.context.Value, ignoreFile)}
-	if dockerfileName != stdin {
+	if dockerfileName != stdin && !isURL(o.file) {
 		candidates = append([]string{dockerfileName + ignoreFile}, candidates...)
 	}
 	in.ignore, err = readIgnore(candidates...)
@@ -196,7 +236,7 @@ func readIgnore(names ...string) (*dockerfile.Ignore, error) {
 	return nil, nil
 }
 
-func (in *inputs) openNamed(name string, c flags.Context) error {
+func (in *inputs) openNamed(ctx context.Context, o *inputOptions, name string, c flags.Context) error {
 	switch c.Kind {
 	case flags.ContextImage:
 		in.named[name] = dockerfile.Context{Image: imageScheme + c.Value}
@@ -212,7 +252,10 @@ func (in *inputs) openNamed(name string, c flags.Context) error {
 		}
 		in.named[name] = dockerfile.Context{Local: name}
 	default:
-		return usagef("--build-context %s=%s: remote contexts are not supported yet; fetch it and give its directory", name, c.Value)
+		if err := in.openNamedRemote(ctx, o, name, c); err != nil {
+			return err
+		}
+		in.named[name] = dockerfile.Context{Local: name}
 	}
 	return nil
 }

@@ -25,6 +25,7 @@ type buildOptions struct {
 	result   resultOptions
 	registry index.RegistryOptions
 	progress progress.Mode
+	call     flags.Call
 	root     string // as told, may be empty
 }
 
@@ -80,7 +81,7 @@ func parseBuild(c *cli.Context) (*buildOptions, error) {
 	if c.Bool("quiet") {
 		o.progress = progress.Quiet
 	}
-	for _, parse := range []func(*cli.Context) error{o.parseInput, o.parseRun, o.parseResult, o.parseRegistry} {
+	for _, parse := range []func(*cli.Context) error{o.parseInput, o.parseRun, o.parseResult, o.parseRegistry, o.parseCall} {
 		if err := parse(c); err != nil {
 			return nil, err
 		}

@@ -14,6 +14,7 @@ func (p *problem) addRegistryCause(err error) {
 	failed := errors.As(err, &push)
 	for _, kind := range []error{
 		transport.ErrUnauthorized, transport.ErrNotFound, transport.ErrRateLimited, transport.ErrUnreachable, transport.ErrCertificate,
+		index.ErrCorrupt,
 	} {
 		failed = failed || errors.Is(err, kind)
 	}
@@ -22,8 +23,8 @@ func (p *problem) addRegistryCause(err error) {
 	}
 	p.code = exitRegistry
 	var h interface{ Hint() string }
-	if errors.As(err, &h) && h.Hint() != "" {
-		p.hints = append(p.hints, h.Hint())
+	if errors.As(err, &h) {
+		p.hint(h.Hint())
 	}
 }
 
