@@ -131,6 +131,9 @@ func selectSource(ctx context.Context, files Files, src dockerfile.Source, op *d
 	}
 	var all []selection
 	for _, p := range patterns {
+		if src.Local != nil && wildcardInClass(p) {
+			continue
+		}
 		find := selectPaths
 		if op.Parents {
 			find = selectParents

@@ -283,6 +283,29 @@ func hasWildcards(s string) bool {
 	return false
 }
 
+// wildcardInClass reports whether a pattern has a star or question mark inside
+// brackets, such as "a[*]". In a local context it matches nothing, as in BuildKit, which
+// reads the pattern with other rules than those of filepath.Match while it takes in
+// the context.
+func wildcardInClass(pattern string) bool {
+	inside := false
+	for i := 0; i < len(pattern); i++ {
+		switch pattern[i] {
+		case '\\':
+			i++
+		case '[':
+			inside = true
+		case ']':
+			inside = false
+		case '*', '?':
+			if inside {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // digestPicks reads the content of every selected file that has no digest yet. Files
 // of layers have theirs; those of a local context are read here.
 func digestPicks(ctx context.Context, selected []selection) error {

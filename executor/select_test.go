@@ -60,6 +60,16 @@ func TestSelectPaths(t *testing.T) {
 	}
 }
 
+func TestWildcardInClass(t *testing.T) {
+	for pattern, want := range map[string]bool{
+		"star[*]": true, "a[x?]b": true, "arr[[]0].txt": false, "*.go": false, "a\\[*": false, "[ab]*": false, "plain": false,
+	} {
+		if got := wildcardInClass(pattern); got != want {
+			t.Errorf("%q: got %v, want %v", pattern, got, want)
+		}
+	}
+}
+
 func TestSelectPathsNeedsAPlainPath(t *testing.T) {
 	if _, err := selectPaths(t.Context(), tree(t), "missing", nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v, want fs.ErrNotExist", err)
