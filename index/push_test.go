@@ -91,7 +91,7 @@ func TestPushWithoutRights(t *testing.T) {
 	x := twoPlatforms(t)
 	err := registry(t, RegistryOptions{}).Push(t.Context(), x, []string{s.Host + "/app:1"}, nil)
 	var hint interface{ Hint() string }
-	if !errors.Is(err, transport.ErrUnauthorized) || !errors.As(err, &hint) || !strings.Contains(hint.Hint(), "mbuild login "+s.Host) {
+	if !errors.Is(err, transport.ErrUnauthorized) || !errors.As(err, &hint) || !strings.Contains(hint.Hint(), "docker login "+s.Host) {
 		t.Errorf("got %v", err)
 	}
 	keys := fixedKeys{Username: "u", Password: "p4ssw0rd"}

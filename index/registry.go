@@ -71,7 +71,7 @@ func (m Mirror) origin() (mirrorOrigin, error) {
 	case err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "":
 		return bad("want [http[s]://]HOST[:PORT][/PATH]")
 	case u.User != nil:
-		return mirrorOrigin{}, fmt.Errorf("mirror %s of %s: credentials do not belong in its URL; use mbuild login", u.Host, m.Host)
+		return mirrorOrigin{}, fmt.Errorf("mirror %s of %s: credentials do not belong in its URL but in Docker's configuration", u.Host, m.Host)
 	case u.Scheme != "" && u.Scheme != "http" && u.Scheme != "https":
 		return bad("want http or https")
 	}

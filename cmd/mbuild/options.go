@@ -296,12 +296,12 @@ func (r *resultOptions) complete(o *flags.Output) error {
 }
 
 func (o *buildOptions) parseRegistry(c *cli.Context) error {
-	mirrors, err := flags.RegistryMirrors(c.StringSlice("registry-mirror"))
-	if err != nil {
-		return err
-	}
-	for _, m := range mirrors {
-		o.registry.Mirrors = append(o.registry.Mirrors, index.Mirror{Host: m.Host, URL: m.URL})
+	for _, value := range c.StringSlice("registry-mirror") {
+		m, err := index.ParseMirror(value)
+		if err != nil {
+			return usagef("--registry-mirror: %w", err)
+		}
+		o.registry.Mirrors = append(o.registry.Mirrors, m)
 	}
 	o.registry.Insecure = splitCommas(c.StringSlice("insecure-registry"))
 	for _, out := range o.result.outputs {

@@ -180,11 +180,9 @@ func (p *problem) addRemoteCause(err error) {
 	switch {
 	case errors.As(err, &remote):
 		p.code = exitRegistry
-		if remote.Hint() != "" {
-			p.hints = append(p.hints, remote.Hint())
-		}
+		p.hint(remote.Hint())
 	case errors.As(err, &missing):
 		p.code = exitCannot
-		p.hints = append(p.hints, missing.Hint())
+		p.hint(missing.Hint())
 	}
 }

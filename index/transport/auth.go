@@ -231,11 +231,11 @@ func (a *authorizer) redact(err error) error {
 	}
 	switch files, ok := a.keychain.(Files); {
 	case a.identified:
-		e.Advice = fmt.Sprintf("the credentials configured for %s do not allow this; mbuild login %s replaces them", a.host, a.host)
+		e.Advice = fmt.Sprintf("the credentials configured for %s do not allow this; `docker login %s` (or podman, skopeo) replaces them", a.host, a.host)
 	case ok && len(files) > 0:
-		e.Advice = fmt.Sprintf("mbuild login %s; no credentials for it in %s", a.host, files)
+		e.Advice = fmt.Sprintf("`docker login %s` (or podman, skopeo); no credentials for it in %s", a.host, files)
 	default:
-		e.Advice = fmt.Sprintf("mbuild login %s", a.host)
+		e.Advice = fmt.Sprintf("`docker login %s` (or podman, skopeo)", a.host)
 	}
 	return err
 }

@@ -234,25 +234,6 @@ func TestShmSize(t *testing.T) {
 	})
 }
 
-func TestRegistryMirrors(t *testing.T) {
-	check(t, "--registry-mirror", RegistryMirrors, []row[[]Mirror]{
-		{"plain HTTP and a port", []string{"docker.io=http://127.0.0.1:5000"}, []Mirror{{"docker.io", "http://127.0.0.1:5000"}}, ""},
-		{"a path prefix, no slash at the end", []string{"ghcr.io=https://h/proxy/ghcr/"}, []Mirror{{"ghcr.io", "https://h/proxy/ghcr"}}, ""},
-		{"without scheme it is https", []string{"H:5000=m"}, []Mirror{{"h:5000", "https://m"}}, ""},
-		{"a URL alone mirrors docker.io", []string{"mirror.gcr.io"}, []Mirror{{"docker.io", "https://mirror.gcr.io"}}, ""},
-		{"docker.io has one name", []string{"index.docker.io=m"}, []Mirror{{"docker.io", "https://m"}}, ""},
-		{"IPv6", []string{"[::1]:5000=http://[::1]:5001"}, []Mirror{{"[::1]:5000", "http://[::1]:5001"}}, ""},
-		{"other schemes are refused", []string{"a=ftp://b"}, nil, `scheme is "ftp"`},
-		{"a host is needed", []string{"a="}, nil, "not a host name"},
-		{"a registry is a host, not a repository", []string{"a/b=c"}, nil, "not a registry's host name"},
-		{"a query is refused", []string{"a=https://b/?c"}, nil, "no query"},
-		{"credentials are refused", []string{"a=https://u:p@b"}, nil, "credentials"},
-	})
-	if _, err := RegistryMirrors([]string{"a=https://u:hunter2@b"}); strings.Contains(err.Error(), "hunter2") {
-		t.Errorf("the error shows the password: %v", err)
-	}
-}
-
 func TestRegistryCertificates(t *testing.T) {
 	check(t, "--registry-certificate", RegistryCertificates, []row[[]Certificate]{
 		{"host and path", []string{"h:5000=/a=b.pem"}, []Certificate{{"h:5000", "/a=b.pem"}}, ""},

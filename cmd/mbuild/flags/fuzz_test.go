@@ -1,7 +1,6 @@
 package flags
 
 import (
-	"net/url"
 	"strings"
 	"testing"
 
@@ -67,15 +66,6 @@ func FuzzBuildContexts(f *testing.F) {
 			}
 		}
 	}, "a=b", "a=docker-image://b", "a=oci-layout://b", "a=https://h/r.git#x:y", "a=git@h:r")
-}
-
-func FuzzRegistryMirrors(f *testing.F) {
-	fuzz(f, "--registry-mirror", RegistryMirrors, func(t *testing.T, list []Mirror) {
-		u, err := url.Parse(list[0].URL)
-		if err != nil || u.Host == "" || u.User != nil || strings.HasSuffix(list[0].URL, "/") {
-			t.Fatalf("impossible mirror %+v: %v", list[0], err)
-		}
-	}, "docker.io=http://127.0.0.1:5000", "mirror.gcr.io", "a=b/c/", "[::1]=http://[::1]:1")
 }
 
 func FuzzPlatforms(f *testing.F) {
