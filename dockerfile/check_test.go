@@ -95,7 +95,9 @@ func TestEveryRule(t *testing.T) {
 				if (w.URL == "") != (page.rule == "InvalidBaseImagePlatform") {
 					t.Errorf("the page is %q", w.URL)
 				}
-				if plan := planOf(t, page.bad, o); len(plan.Warnings) != 1 || plan.Warnings[0].Rule != page.rule {
+				if page.rule == "InvalidBaseImagePlatform" { // more than a warning when something is built
+					refusesForeignBase(t, page.bad, o)
+				} else if plan := planOf(t, page.bad, o); len(plan.Warnings) != 1 || plan.Warnings[0].Rule != page.rule {
 					t.Errorf("a build warns %v", plan.Warnings)
 				}
 				if got := checkOf(t, page.good, o); got.Err != nil || len(got.Warnings) > 0 {
@@ -106,6 +108,21 @@ func TestEveryRule(t *testing.T) {
 	}
 	for name := range missing {
 		t.Errorf("rule %s has no test", name)
+	}
+}
+
+// refusesForeignBase plans a build on a base that exists for another platform only.
+func refusesForeignBase(t *testing.T, src string, o Options) {
+	t.Helper()
+	f, err := Parse("Dockerfile", []byte(src))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = NewPlan(t.Context(), f, o)
+	var refused *Error
+	if !errors.As(err, &refused) || refused.Start != 1 || refused.Hint != "FROM --platform=linux/amd64 takes it as it is" ||
+		!strings.Contains(refused.Message, "is for linux/amd64, and there is none for linux/arm64") {
+		t.Errorf("a build on a base for another platform: got %v, want a refusal with a hint", err)
 	}
 }
 

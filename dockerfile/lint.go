@@ -1,6 +1,7 @@
 package dockerfile
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -112,13 +113,20 @@ func (t *target) lintPlatform(def instructions.Stage, value shell.ProcessWordRes
 	t.lint.Run(&linter.RuleFromPlatformFlagConstDisallowed, def.Location, linter.RuleFromPlatformFlagConstDisallowed.Format(value.Result))
 }
 
-// lintBasePlatform compares what was asked for with what the image says it is.
-func (t *target) lintBasePlatform(b base, is ocispec.Platform) {
+// checkBasePlatform compares what was asked for with what the image says it is. A stage on
+// a base for another platform would be an image that says one thing and holds another, so it is
+// refused; a check, and an image that files are only copied from, get the warning.
+func (t *target) checkBasePlatform(b base, is ocispec.Platform) error {
 	if is.OS == b.platform.OS && is.Architecture == b.platform.Architecture {
-		return
+		return nil
 	}
 	want, got := platforms.FormatAll(platforms.Normalize(b.platform)), platforms.FormatAll(platforms.Normalize(is))
-	t.lint.Run(&linter.RuleInvalidBaseImagePlatform, b.loc, linter.RuleInvalidBaseImagePlatform.Format(b.name, want, got))
+	if t.survey != nil || b.position == 0 || is.Architecture == "" {
+		t.lint.Run(&linter.RuleInvalidBaseImagePlatform, b.loc, linter.RuleInvalidBaseImagePlatform.Format(b.name, want, got))
+		return nil
+	}
+	return t.file.failf(b.loc, fmt.Sprintf("FROM --platform=%s takes it as it is", got),
+		"the base image %s is for %s, and there is none for %s", b.name, got, want)
 }
 
 // lintUndefined reports variables that nothing sets. An ARG without a value counts as set; what an unknown base

@@ -322,7 +322,9 @@ func (t *target) fromImage(ctx context.Context, ref string, b base) (*state, err
 	if len(a.image.diffIDs) == 0 {
 		return st, nil
 	}
-	t.lintBasePlatform(b, a.image.base)
+	if err := t.checkBasePlatform(b, a.image.base); err != nil {
+		return nil, err
+	}
 	st.step = t.intern(&Step{
 		Op:       &Image{Ref: a.base.Ref, Name: b.name, Platform: b.platform},
 		Platform: &b.platform,
