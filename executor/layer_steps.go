@@ -125,21 +125,16 @@ func (r *execution) files(ctx context.Context, src dockerfile.Source) (Files, er
 }
 
 func selectSource(ctx context.Context, files Files, src dockerfile.Source, op *dockerfile.Copy) ([]selection, error) {
-	patterns := src.Paths
 	if src.Inline != nil {
-		patterns = []string{src.Inline.Name}
+		return []selection{inlineSelection(src.Inline)}, nil
+	}
+	find := selectPaths
+	if op.Parents {
+		find = selectParents
 	}
 	var all []selection
-	for _, p := range patterns {
+	for _, p := range src.Paths {
 		if src.Local != nil && wildcardInClass(p) {
-			continue
-		}
-		find := selectPaths
-		if op.Parents {
-			find = selectParents
-		}
-		if src.Inline != nil {
-			all = append(all, inlineSelection(src.Inline))
 			continue
 		}
 		selected, err := find(ctx, files, p, op.Exclude)

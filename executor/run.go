@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -263,16 +262,9 @@ func (m *mounting) layerOf(ctx context.Context, selected []selection) (_ snapsho
 	return w.Commit()
 }
 
-// setEnv puts a variable into the environment of the program.
+// setEnv puts a variable into the environment of the program, in place of one of the
+// same name.
 func (m *mounting) setEnv(name, value string) {
-	env := map[string]string{}
-	for _, kv := range m.spec.Env {
-		k, v, _ := strings.Cut(kv, "=")
-		env[k] = v
-	}
-	env[name] = value
-	m.spec.Env = m.spec.Env[:0:0]
-	for _, k := range slices.Sorted(maps.Keys(env)) {
-		m.spec.Env = append(m.spec.Env, k+"="+env[k])
-	}
+	m.spec.Env = slices.DeleteFunc(m.spec.Env, func(kv string) bool { return strings.HasPrefix(kv, name+"=") })
+	m.spec.Env = append(m.spec.Env, name+"="+value)
 }
