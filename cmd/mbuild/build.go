@@ -146,6 +146,9 @@ func (b *build) openDisplay() error {
 		return usageError{err}
 	}
 	b.observer = &observer{display: b.display, multi: len(b.input.platforms) > 1, emulated: b.isEmulated}
+	if b.builder != "" {
+		b.say(progress.Warning, "--builder %s: mbuild has no builder instances, it builds here", b.builder)
+	}
 	for _, p := range b.input.repeated {
 		b.say(progress.Warning, "platform %s is given twice", p)
 	}
@@ -206,6 +209,7 @@ func (b *build) planOptions() dockerfile.Options {
 		AllowInsecure:    b.running.allow.Insecure,
 		AllowHostNetwork: b.running.allow.HostNetwork || b.running.network == "host",
 		ShmSize:          b.running.shmSize,
+		Hostname:         b.input.args["BUILDKIT_SANDBOX_HOSTNAME"],
 		NoCache:          b.input.noCache,
 		NoCacheStages:    b.input.noCaches,
 		Epoch:            b.input.epoch,

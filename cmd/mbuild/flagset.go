@@ -77,14 +77,14 @@ func buildFlags() []cli.Flag {
 		text("call", "`METHOD`build, or without building: check, outline, targets[,format=json]"),
 		&cli.StringFlag{Name: "print", Hidden: true}, // the older name of --call
 		// Display.
-		&cli.StringFlag{Name: "progress", Usage: "`MODE`auto, plain, tty, quiet, none or rawjson", EnvVars: []string{"BUILDKIT_PROGRESS"}},
+		text("progress", "`MODE`auto, plain, tty, quiet, none or rawjson (also BUILDKIT_PROGRESS)"),
 		yes("quiet", "print the image id only", "q"),
 		// Checked, and refused when they ask for something.
 		&cli.StringFlag{Name: "provenance", Hidden: true},
 		&cli.StringFlag{Name: "sbom", Hidden: true},
 		hidden("attest"),
 		&cli.BoolFlag{Name: "load", Hidden: true},
-		&cli.StringFlag{Name: "builder", Hidden: true}, // names a BuildKit instance; there is none here
+		&cli.StringFlag{Name: "builder", Hidden: true}, // scripts pass it; a build says that it means nothing here
 	}
 }
 

@@ -27,6 +27,7 @@ type buildOptions struct {
 	progress progress.Mode
 	call     flags.Call
 	root     string // as told, may be empty
+	builder  string // --builder, which names nothing here
 }
 
 // inputOptions say what is built.
@@ -74,10 +75,11 @@ func parseBuild(c *cli.Context) (*buildOptions, error) {
 	if err := refuse(c); err != nil {
 		return nil, err
 	}
-	o := &buildOptions{root: c.String("root"), progress: progress.Mode(c.String("progress"))}
-	if o.progress == "" {
-		o.progress = progress.Auto
+	mode, err := flags.Progress(c.String("progress"), os.LookupEnv)
+	if err != nil {
+		return nil, err
 	}
+	o := &buildOptions{root: c.String("root"), builder: c.String("builder"), progress: progress.Mode(mode)}
 	if c.Bool("quiet") {
 		o.progress = progress.Quiet
 	}
@@ -121,6 +123,9 @@ func (o *buildOptions) parseInput(c *cli.Context) (err error) {
 	}
 	if in.args, err = flags.BuildArgs(c.StringSlice("build-arg"), os.LookupEnv); err != nil {
 		return err
+	}
+	if v := in.args["BUILDKIT_INLINE_CACHE"]; v == "1" || v == "true" {
+		return usagef("--build-arg BUILDKIT_INLINE_CACHE=%s: a cache inside the image is not supported yet", v)
 	}
 	if in.labels, err = flags.Labels(c.StringSlice("label")); err != nil {
 		return err

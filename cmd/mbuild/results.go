@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/containerd/platforms"
@@ -25,13 +26,14 @@ import (
 // publish writes every output, and only then the files that tell about them.
 func (b *build) publish(ctx context.Context, results []executor.Image) error {
 	var told *index.Index
+	names := b.result.tags
 	for _, o := range b.result.outputs {
 		x, err := b.output(ctx, o, results)
 		if err != nil {
 			return err
 		}
-		if told == nil {
-			told = x
+		if told == nil && x != nil {
+			told, names = x, namesOf(o, x)
 		}
 	}
 	if told == nil {
@@ -45,7 +47,19 @@ func (b *build) publish(ctx context.Context, results []executor.Image) error {
 		}
 		told = x
 	}
-	return b.tell(told, results)
+	return b.tell(told, names, results)
+}
+
+// namesOf lists the names that an output's image has; name-canonical adds each with
+// the digest.
+func namesOf(o flags.Output, x *index.Index) []string {
+	names := slices.Clone(o.Names)
+	if o.Image.NameCanonical {
+		for _, n := range o.Names {
+			names = append(names, n+"@"+x.Descriptor().Digest.String())
+		}
+	}
+	return names
 }
 
 // output writes one output. The index is nil for outputs that are no images.
@@ -83,8 +97,11 @@ func (b *build) output(ctx context.Context, o flags.Output, results []executor.I
 
 func (b *build) push(ctx context.Context, o flags.Output, x *index.Index) error {
 	b.display.Handle(progress.Event{Kind: progress.Started, Step: pushStep, Name: "pushing " + strings.Join(o.Names, ", ")})
-	err := b.reg.Push(ctx, x, o.Names, b.pushed)
-	if err != nil {
+	push := b.reg.Push
+	if o.Image.PushByDigest {
+		push = b.reg.PushByDigest
+	}
+	if err := push(ctx, x, o.Names, b.pushed); err != nil {
 		b.display.Handle(progress.Event{Kind: progress.Failed, Step: pushStep, Err: err})
 		return err
 	}
@@ -204,7 +221,7 @@ type metadata struct {
 	Name         string             `json:"image.name,omitempty"`
 }
 
-func (b *build) tell(x *index.Index, results []executor.Image) error {
+func (b *build) tell(x *index.Index, names []string, results []executor.Image) error {
 	id := imageID(x, results)
 	if name := b.result.iidFile; name != "" {
 		if err := b.writeTo(name, func(w io.Writer) error { _, err := io.WriteString(w, id.String()); return err }); err != nil {
@@ -212,7 +229,7 @@ func (b *build) tell(x *index.Index, results []executor.Image) error {
 		}
 	}
 	if name := b.result.metadataFile; name != "" {
-		m := metadata{Descriptor: x.Descriptor(), Digest: x.Descriptor().Digest, Name: strings.Join(b.result.tags, ",")}
+		m := metadata{Descriptor: x.Descriptor(), Digest: x.Descriptor().Digest, Name: strings.Join(names, ",")}
 		if len(results) == 1 {
 			m.ConfigDigest = id
 		}

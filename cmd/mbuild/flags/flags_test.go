@@ -173,31 +173,6 @@ func TestSSHs(t *testing.T) {
 	})
 }
 
-func TestCaches(t *testing.T) {
-	type attrs = map[string]string
-	check(t, "--cache-from", CacheFrom, []row[[]Cache]{
-		{"a name alone is a registry's", []string{"user/app:cache,user/b"}, []Cache{{"registry", attrs{"ref": "user/app:cache"}}, {"registry", attrs{"ref": "user/b"}}}, ""},
-		{"a directory", []string{"type=local,src=/c"}, []Cache{{"local", attrs{"src": "/c"}}}, ""},
-		{"a directory needs src", []string{"type=local,dest=/c"}, nil, "type local needs src"},
-		{"a source has no mode", []string{"type=registry,ref=a,mode=max"}, nil, `no attribute "mode"`},
-		{"a type is needed", []string{"ref=a"}, nil, "type is missing"},
-		{"known but missing types are refused by name", []string{"type=gha"}, nil, "cache type gha is not supported"},
-		{"unknown types are named", []string{"type=ftp"}, nil, `unknown cache type "ftp"`},
-		{"names are checked", []string{"Not A Name"}, nil, "is not an image name"},
-		{"empty is an error", []string{""}, nil, "it is empty"},
-	})
-	check(t, "--cache-to", CacheTo, []row[[]Cache]{
-		{"inline needs nothing", []string{"type=inline"}, []Cache{{"inline", attrs{}}}, ""},
-		{"a registry", []string{"type=registry,ref=h/a:c,mode=max,compression=zstd,compression-level=22"},
-			[]Cache{{"registry", attrs{"ref": "h/a:c", "mode": "max", "compression": "zstd", "compression-level": "22"}}}, ""},
-		{"modes are checked", []string{"type=registry,ref=a,mode=all"}, nil, "mode is not one of min, max"},
-		{"inline knows min only", []string{"type=inline,mode=max"}, nil, "mode is not one of min"},
-		{"gzip levels go to 9", []string{"type=local,dest=d,compression-level=10"}, nil, "gzip goes to 9"},
-		{"levels are numbers", []string{"type=local,dest=d,compression-level=x"}, nil, "is not a number"},
-		{"switches are checked", []string{"type=local,dest=d,ignore-error=perhaps"}, nil, "ignore-error is not one of"},
-	})
-}
-
 func TestAddHosts(t *testing.T) {
 	v4, v6 := netip.MustParseAddr("10.0.0.7"), netip.MustParseAddr("fe80::1")
 	check(t, "--add-host", AddHosts, []row[[]Host]{
@@ -262,17 +237,6 @@ func TestProgress(t *testing.T) {
 	if got, err := Progress("", environment()); got != "auto" || err != nil {
 		t.Errorf("got %q, %v, want auto", got, err)
 	}
-}
-
-func TestPull(t *testing.T) {
-	check(t, "--pull", one(Pull), []row[PullPolicy]{
-		{"a switch", []string{"true"}, PullAlways, ""},
-		{"off", []string{"false"}, PullMissing, ""},
-		{"by name", []string{"always"}, PullAlways, ""},
-		{"the default", []string{""}, PullMissing, ""},
-		{"other tools' policies are refused by name", []string{"newer"}, "", "policy newer is not supported"},
-		{"unknown is an error", []string{"x"}, "", "unknown policy"},
-	})
 }
 
 func TestTags(t *testing.T) {

@@ -40,14 +40,6 @@ func FuzzAnnotations(f *testing.F) {
 	}, "a=b", "index,manifest[linux/arm64]:a=b", "manifest-descriptor:a=")
 }
 
-func FuzzCaches(f *testing.F) {
-	fuzz(f, "--cache-to", CacheTo, func(t *testing.T, list []Cache) {
-		if len(list) == 0 || list[0].Type == "" {
-			t.Fatalf("impossible caches %+v", list)
-		}
-	}, "a/b:c", "type=registry,ref=a,mode=max", "type=inline", "type=local,dest=d")
-}
-
 func FuzzAddHosts(f *testing.F) {
 	fuzz(f, "--add-host", AddHosts, func(t *testing.T, list []Host) {
 		for _, h := range list {
@@ -102,7 +94,6 @@ func FuzzSmall(f *testing.F) {
 			"--ssh":                  func() error { _, err := SSHs(v, environment()); return err },
 			"--allow":                func() error { _, err := Allow(v); return err },
 			"--network":              func() error { _, err := Network(value); return err },
-			"--pull":                 func() error { _, err := Pull(value); return err },
 			"--registry-certificate": func() error { _, err := RegistryCertificates(v); return err },
 		} {
 			if err := parse(); err != nil && !strings.HasPrefix(err.Error(), name+" ") {

@@ -2,7 +2,6 @@ package flags
 
 import (
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -58,34 +57,4 @@ func Progress(value string, lookup Lookup) (string, error) {
 		return value, nil
 	}
 	return "", f.errorf(value, "unknown display: want auto, plain, tty, quiet, none or rawjson")
-}
-
-// PullPolicy says when the registry is asked what a base image's tag stands for.
-type PullPolicy string
-
-// The policies.
-const (
-	PullMissing PullPolicy = "missing" // when no earlier answer is at hand
-	PullAlways  PullPolicy = "always"  // in every build
-)
-
-// Pull parses --pull: a switch, or "always" and "missing". Empty is PullMissing.
-func Pull(value string) (PullPolicy, error) {
-	f := flag{"--pull", "always"}
-	switch value {
-	case "", "missing":
-		return PullMissing, nil
-	case "always":
-		return PullAlways, nil
-	case "never", "newer":
-		return "", f.errorf(value, "policy %s is not supported: want always or missing", value)
-	}
-	on, err := strconv.ParseBool(value)
-	switch {
-	case err != nil:
-		return "", f.errorf(value, "unknown policy: want always or missing")
-	case on:
-		return PullAlways, nil
-	}
-	return PullMissing, nil
 }

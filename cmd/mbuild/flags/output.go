@@ -135,6 +135,3 @@ func (f flag) shorthand(value string) (Output, bool, error) {
 
 // Push is the output that --push stands for: -o type=registry.
 func Push() Output { return Output{Type: OutputImage, Image: ImageOptions{Push: true}} }
-
-// Load is the output that --load stands for: -o type=docker without a destination.
-func Load() Output { return Output{Type: OutputDocker} }
