@@ -292,6 +292,8 @@ func (r *resultOptions) complete(o *flags.Output) error {
 		return usagef("there is nothing to push to: give the image a name with -t REGISTRY/NAME:TAG")
 	case o.Type == flags.OutputImage && !o.Image.Push:
 		return usagef("-o type=image keeps images in a daemon, and there is none here: add push=true, or use type=oci,dest=image.tar")
+	case o.Image.Compression == "gzip" && o.Image.CompressionLevel != nil && *o.Image.CompressionLevel == 0:
+		return usagef("-o compression-level=0 does not compress: say compression=uncompressed")
 	case o.Type == flags.OutputDocker && o.Dest == "":
 		return usagef("-o type=docker loads into a daemon, and there is none here: add dest=image.tar")
 	case o.Dest == flags.Stdout && isTerminal(os.Stdout):
