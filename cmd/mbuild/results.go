@@ -37,8 +37,10 @@ func (b *build) publish(ctx context.Context, results []executor.Image) error {
 		}
 	}
 	if told == nil {
-		if b.result.metadataFile == "" && b.result.iidFile == "" && b.progress != progress.Quiet {
+		if len(b.result.outputs) == 0 {
 			b.say(progress.Message, "nothing was asked for: the result is in the cache only; use --push or -o")
+		}
+		if b.result.metadataFile == "" && b.result.iidFile == "" && b.progress != progress.Quiet {
 			return nil
 		}
 		x, err := b.compose(ctx, flags.Output{Type: flags.OutputOCI}, results)
